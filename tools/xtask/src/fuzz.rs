@@ -133,11 +133,11 @@ impl Fuzz {
             .context("running cargo-fuzz")?;
         let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
         if !status.success() {
-            let lines: Vec<&str> = text.lines().collect();
-            let tail = lines[lines.len().saturating_sub(60)..].join("\n");
             bail!(
-                "a finding; put the input that is named below into fuzz/regressions/{target}/ \
-                 with its fix\n{tail}"
+                "a finding ({status}); put the input that is named below into \
+                 fuzz/regressions/{target}/ with its fix; all of it is in {}\n{}",
+                log.display(),
+                finding(&text)
             );
         }
         Ok(report(&text))
@@ -216,6 +216,33 @@ impl Folders {
 /// What is committed of a target's corpus: so many bytes and inputs at most.
 const LARGEST_CORPUS: u64 = 4096;
 const MOST_INPUTS: usize = 40;
+
+/// The lines that tell what was found and with which input, of all that a failed run printed.
+fn finding(text: &str) -> String {
+    const TELLING: [&str; 6] = [
+        "panicked at",
+        "ERROR:",
+        "SUMMARY:",
+        "MS: ",
+        "Base64:",
+        "Test unit written to",
+    ];
+    let lines: Vec<&str> = text.lines().collect();
+    let told = lines.iter().enumerate().filter(|(at, line)| {
+        let is_told = |line: &str| TELLING.iter().any(|telling| line.contains(telling));
+        // What a panic says is on the next lines.
+        let panic_before = (1..=3).any(|back| {
+            let before = at.checked_sub(back).map(|at| lines[at]);
+            before.is_some_and(|before| before.contains("panicked at"))
+        });
+        is_told(line) || panic_before
+    });
+    let told: Vec<&str> = told.map(|(_, line)| *line).collect();
+    if told.is_empty() {
+        return lines[lines.len().saturating_sub(20)..].join("\n");
+    }
+    told.join("\n")
+}
 
 /// What libFuzzer says at the end.
 fn report(text: &str) -> String {
