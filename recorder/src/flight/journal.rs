@@ -291,6 +291,28 @@ mod tests {
     }
 
     #[test]
+    fn syncs_keep_apart_unless_somebody_waits() {
+        let (region, mut journal, handle) = journal(SyncPolicy::EveryRow);
+        let begun = Instant::now();
+        for value in 0..100 {
+            append(&mut journal, handle, value).expect("appended");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let most = begun.elapsed().as_millis() / 10 + 1;
+        let syncs = region.syncs.load(Ordering::SeqCst);
+        assert!(
+            u128::from(syncs) <= most,
+            "{syncs} where {most} keep 10 ms apart"
+        );
+        for value in 0..20 {
+            append(&mut journal, handle, value).expect("appended");
+            journal.flush(Duration::from_secs(10)).expect("synced");
+        }
+        let waited_for = region.syncs.load(Ordering::SeqCst) - syncs;
+        assert!(waited_for >= 20, "each has a sync of its own: {waited_for}");
+    }
+
+    #[test]
     fn the_policy_decides_when_rows_are_synced() {
         for (policy, expected) in [
             (SyncPolicy::OnSeal, 0),
