@@ -72,6 +72,7 @@ impl Contents {
 
     /// The schema of a row that can be read.
     pub(crate) fn schema_of_row(&self, record: &Record<'_>) -> Result<Arc<Schema>, Unread> {
+        is_possible(record.header.seq.get())?;
         let schema = self.library.get(&record.header.schema.get());
         let schema = schema.cloned().ok_or(Unread::NoSchema)?;
         row_parts(record, &schema)?;
@@ -80,9 +81,7 @@ impl Contents {
 
     pub(crate) fn item(&mut self, record: &Record<'_>) -> Result<Item, Unread> {
         let header = &record.header;
-        if header.seq.get() > MAX_SEQ {
-            return Err(Unread::Malformed);
-        }
+        is_possible(header.seq.get())?;
         let id = header.schema.get();
         let schema = || self.library.get(&id).cloned().ok_or(Unread::NoSchema);
         Ok(match header.kind.get() {
@@ -96,9 +95,7 @@ impl Contents {
             }),
             KIND_BLOCK => {
                 let (block, _) = block::parse_header(record.payload)?;
-                if block.last_seq.get() > MAX_SEQ {
-                    return Err(Unread::Malformed);
-                }
+                is_possible(block.last_seq.get())?;
                 Item::Block(block, schema()?)
             }
             KIND_SCHEMA => {
@@ -110,6 +107,14 @@ impl Contents {
             _ => Item::Other,
         })
     }
+}
+
+/// No writer ever comes to a number above this.
+fn is_possible(seq: u64) -> Result<(), Unread> {
+    if seq > MAX_SEQ {
+        return Err(Unread::Malformed);
+    }
+    Ok(())
 }
 
 /// A row's words, and its absence bitmap or nothing.

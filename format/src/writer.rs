@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::geometry::{Geometry, Ring};
 use crate::record::{
-    FLAG_ABSENT, KIND_EVENT, KIND_ROW, Label, StoredSchema, build, end_mark, record_length,
+    FLAG_ABSENT, KIND_EVENT, KIND_ROW, Label, MAX_SEQ, StoredSchema, build, end_mark, record_length,
 };
 use crate::region::{Region, Syncer};
 use crate::schema::Schema;
@@ -232,6 +232,9 @@ impl<R: Region> Writer<R> {
             && let Err(error) = self.region.check()
         {
             self.poison(error.to_string());
+        }
+        if self.next_seq > MAX_SEQ {
+            self.poison("the numbers of this file are used up");
         }
         match &self.poisoned {
             Some(why) => Err(Error::Poisoned(why.clone())),

@@ -3,7 +3,7 @@
 
 use ktm_format::{
     DamageKind, Entropy, Error, Event, Geometry, HEADER_ZONE, HeapRegion, Host, ReadAt, Recording,
-    Region, Stamp, Writer,
+    Region, Schema, Series, Stamp, Values, Writer,
 };
 
 struct Fixed(u8);
@@ -31,7 +31,7 @@ fn host() -> Host {
     }
 }
 
-/// A recording of three events.
+/// A recording of three events and a row.
 fn recording() -> Vec<u8> {
     let region = HeapRegion::new(GEOMETRY.file_size);
     let created = Stamp::default();
@@ -40,6 +40,15 @@ fn recording() -> Vec<u8> {
     for _ in 0..3 {
         writer.event(created, &Event::new("mark")).expect("room");
     }
+    let schema = Schema {
+        module: "m".into(),
+        labels: vec![],
+        series: vec![Series::counter("x_total", "X.")],
+    };
+    let handle = writer.define(&schema).expect("small");
+    let mut values = Values::new();
+    values.push_u64(1);
+    writer.append(handle, created, &values).expect("room");
     let mut bytes = vec![0; usize::try_from(GEOMETRY.file_size).expect("small")];
     region.read_at(0, &mut bytes).expect("in range");
     bytes
@@ -100,28 +109,58 @@ fn a_segment_with_the_highest_number_of_all_is_none() {
     );
 }
 
-#[test]
-fn an_event_with_the_highest_number_of_all_is_damage() {
-    let mut bytes = recording();
+/// Gives the first record of this kind in the first segment another number, and a right CRC.
+fn renumber(bytes: &mut [u8], kind: u8, seq: u64) {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&bytes[FIRST + 24..FIRST + 32]);
     hasher.update(&bytes[FIRST + 16..FIRST + 24]);
     let seed = hasher.finalize();
-    let record = FIRST + 128;
-    let length = usize::from(bytes[record]);
-    put(&mut bytes, record + 16, &u64::MAX.to_le_bytes());
+    let mut record = FIRST + 128;
+    while bytes[record + 4] != kind {
+        record += length_of(bytes, record).next_multiple_of(8);
+    }
+    let end = record + length_of(bytes, record);
+    put(bytes, record + 16, &seq.to_le_bytes());
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
     hasher.update(&bytes[record..record + 8]);
-    hasher.update(&bytes[record + 12..record + length]);
-    put(&mut bytes, record + 8, &hasher.finalize().to_le_bytes());
-    let snapshot = Recording::over(bytes.clone()).and_then(|file| file.snapshot());
-    let snapshot = snapshot.expect("its superblock is intact");
-    let numbers: Vec<u64> = snapshot.events().iter().map(|event| event.seq).collect();
-    assert_eq!(numbers, [2, 3]);
-    assert_eq!(snapshot.damage()[0].what, DamageKind::Contents);
-    let mut writer = open(&bytes).expect("damaged, and good for more");
-    assert_eq!(
-        writer.event(Stamp::default(), &Event::new("mark")).ok(),
-        Some(4)
-    );
+    hasher.update(&bytes[record + 12..end]);
+    put(bytes, record + 8, &hasher.finalize().to_le_bytes());
+}
+
+fn length_of(bytes: &[u8], record: usize) -> usize {
+    let length = bytes[record..record + 4].try_into().expect("four bytes");
+    u32::from_le_bytes(length) as usize
+}
+
+const ROW: u8 = 1;
+const EVENT: u8 = 2;
+
+#[test]
+fn a_record_with_the_highest_number_of_all_is_damage() {
+    // The row is the last of the four, the event the first.
+    for (kind, next) in [(ROW, 4), (EVENT, 5)] {
+        let mut bytes = recording();
+        renumber(&mut bytes, kind, u64::MAX);
+        let snapshot = Recording::over(bytes.clone()).and_then(|file| file.snapshot());
+        let snapshot = snapshot.expect("its superblock is intact");
+        let verified = snapshot.verify().expect("readable");
+        assert_eq!(verified.rows + verified.events, 3, "kind {kind}");
+        assert_eq!(verified.damage[0].damage.what, DamageKind::Contents);
+        let mut writer = open(&bytes).expect("damaged, and good for more");
+        assert_eq!(
+            writer.event(Stamp::default(), &Event::new("mark")).ok(),
+            Some(next)
+        );
+    }
+}
+
+#[test]
+fn behind_the_last_number_there_is_no_other() {
+    for kind in [ROW, EVENT] {
+        let mut bytes = recording();
+        renumber(&mut bytes, kind, u64::MAX >> 1);
+        let mut writer = open(&bytes).expect("sound");
+        let refused = writer.event(Stamp::default(), &Event::new("mark"));
+        assert!(matches!(refused, Err(Error::Poisoned(_))), "{refused:?}");
+    }
 }

@@ -144,6 +144,8 @@ fn take_up(image: &[u8], tamper: &Tamper) -> Verdict {
     let number = match writer.event(Stamp::default(), &mark) {
         Ok(number) => number,
         Err(Error::HotRingFull | Error::RowTooLarge { .. }) => return Ok(()),
+        // A forged record may hold the last number there is.
+        Err(Error::Poisoned(_)) if last == Some(u64::MAX >> 1) => return Ok(()),
         Err(error) => return Err(format!("nothing can be appended: {error}")),
     };
     ensure(last.is_none_or(|last| last < number), || {
