@@ -139,12 +139,15 @@ fn checksum(seed: u32, record: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// Bytes of an end mark.
+pub(crate) const END_MARK_SIZE: usize = 8;
+
 /// The word after the last record at this offset of the segment: length zero, and a checksum of
 /// place and seed, so that neither zeros nor an old lap's mark pass for it.
-pub(crate) fn end_mark(seed: u32, offset: usize) -> [u8; 8] {
+pub(crate) fn end_mark(seed: u32, offset: usize) -> [u8; END_MARK_SIZE] {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
     hasher.update(&(offset as u64).to_le_bytes());
-    let mut mark = [0; 8];
+    let mut mark = [0; END_MARK_SIZE];
     mark[4..].copy_from_slice(&hasher.finalize().to_le_bytes());
     mark
 }

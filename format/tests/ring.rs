@@ -2,8 +2,8 @@
 //! reopening, and whatever is damaged costs no more than itself.
 
 use ktm_format::{
-    Clock, DamageKind, Entropy, Error, Event, Geometry, HeapRegion, Host, ReadAt, Recording, Row,
-    Schema, Select, Series, Snapshot, Stamp, Values, Writer,
+    Clock, DamageKind, Entropy, Error, Event, Geometry, HeapRegion, Host, ReadAt, Recording,
+    Region, Row, Schema, Select, Series, Snapshot, Stamp, Values, Writer,
 };
 
 /// Entropy that can be repeated.
@@ -175,6 +175,49 @@ fn a_run_that_died_is_read_whole_by_the_next_and_never_appended_to() {
     );
     assert_eq!(after.len(), before.len() + 2);
     assert_eq!(after.last().map(|row| (row.run, row.epoch)), Some((2, 2)));
+}
+
+#[test]
+fn what_does_not_verify_is_overwritten_before_a_run_begins() {
+    let (region, mut writer) = create(small());
+    for second in 0..3 {
+        sample(&mut writer, second);
+    }
+    drop(writer);
+    let whole = bytes(&region);
+    let first_segment = 65_536;
+    let second_record = {
+        let length = whole[first_segment + 128..first_segment + 132].try_into();
+        128 + u32::from_le_bytes(length.expect("four bytes")) as usize
+    };
+    // A record that was never made visible, and bytes behind the end of all of them.
+    region.store((first_segment + second_record) as u64, &[0; 8]);
+    region.store((first_segment + 4096 - 128 - 64) as u64, &[0xaa; 64]);
+    let torn = snapshot(bytes(&region));
+    let found = [
+        torn.damage().to_vec(),
+        reopen(&region, 2).recovery().damage.clone(),
+    ];
+    assert_eq!(found[0], found[1], "recovery tells what it clears");
+    let taken_up = snapshot(bytes(&region));
+    assert_eq!(
+        taken_up.damage(),
+        torn.damage(),
+        "and so does who reads it later"
+    );
+    assert_eq!(rows(&taken_up), rows(&torn));
+    let cleared = bytes(&region);
+    let damage = &torn.damage()[0];
+    let start = usize::try_from(damage.offset).expect("small");
+    let end = start + usize::try_from(damage.length).expect("small");
+    assert_eq!(start, first_segment + second_record);
+    assert!(end > start + 8);
+    for range in [
+        start..end,
+        first_segment + 4096 - 128 - 64..first_segment + 4096 - 128,
+    ] {
+        assert!(cleared[range].iter().all(|byte| *byte == 0));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Creating a recording, and taking one up again after whatever happened to the last writer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,12 +17,12 @@ use crate::geometry::{Geometry, Ring};
 use crate::index;
 use crate::position::Position;
 use crate::record::{
-    KIND_BLOCK, KIND_EVENT, KIND_ROW, Label, MAX_SEQ, RECORD_HEADER_SIZE, Record, Step,
-    StoredSchema,
+    END_MARK_SIZE, KIND_BLOCK, KIND_EVENT, KIND_ROW, Label, MAX_SEQ, RECORD_HEADER_SIZE, Record,
+    Step, StoredSchema,
 };
 use crate::region::{FileRegion, Region};
 use crate::schema::Schema;
-use crate::segment::{self, DATA_START, data_capacity};
+use crate::segment::{self, DATA_START, data_capacity, data_limit};
 use crate::source::{Found, read_segment, superblock_of, survey, truncation};
 use crate::superblock::{SUPERBLOCK_OFFSETS, Superblock};
 
@@ -194,10 +195,24 @@ impl<R: Region> Writer<R> {
             region,
             recovery: Recovery::default(),
         };
+        writer.clear(&found.leftovers)?;
         writer.name_itself(&chosen.superblock, chosen.copy)?;
         writer.begin_first(&found)?;
         writer.recovery = found.into_recovery(cold.len());
         Ok(writer)
+    }
+
+    /// Overwrites with zeros what did not verify, before anything else is written.
+    ///
+    /// A cut can leave parts of records behind, or whole ones behind an older end mark. When a
+    /// later cut tears the segment that takes their place, the old header can come back, and with
+    /// a few bytes that happen to be the same a record that this run knows nothing of, whose number
+    /// it has given to another.
+    fn clear(&self, leftovers: &BTreeMap<u64, usize>) -> Result<()> {
+        for (at, length) in leftovers {
+            self.region.write(*at, &vec![0; *length])?;
+        }
+        Ok(())
     }
 
     /// Writes the next superblock generation over the older copy.
@@ -314,6 +329,8 @@ struct Findings {
     damage: Vec<Damage>,
     unsealed: Vec<Unsealed>,
     library: Library,
+    /// Bytes of no meaning in the segments read: where, and how many.
+    leftovers: BTreeMap<u64, usize>,
 }
 
 impl Findings {
@@ -432,30 +449,47 @@ impl Findings {
         let base = geometry.offset(found.ring, found.slot);
         let mut contents = Contents::with(std::mem::take(&mut self.library));
         let mut is_complete = true;
+        let mut behind_the_mark = DATA_START + END_MARK_SIZE;
         for step in segment::walk(&bytes, found.seed) {
             match step {
-                Step::Record(record) => match meet(&mut contents, &record) {
-                    Ok(met) => {
-                        self.note(&met, &record);
-                        visit(self, &record, met);
+                Step::Record(record) => {
+                    let end = record.offset + record.header.length.get() as usize;
+                    behind_the_mark = end + END_MARK_SIZE;
+                    match meet(&mut contents, &record) {
+                        Ok(met) => {
+                            self.note(&met, &record);
+                            visit(self, &record, met);
+                        }
+                        Err(unread) => {
+                            is_complete &= unread != Unread::NoSchema;
+                            self.note_unread(&record);
+                        }
                     }
-                    Err(unread) => {
-                        is_complete &= unread != Unread::NoSchema;
-                        self.note_unread(&record);
-                    }
-                },
+                }
                 Step::Damaged {
                     offset,
                     length,
                     open_ended,
                 } => {
+                    self.note_leftover(base, offset..offset + length, &bytes);
+                    behind_the_mark = offset + length + END_MARK_SIZE;
                     self.damage
                         .push(index::damage(base, offset, length, open_ended));
                 }
             }
         }
+        self.note_leftover(base, behind_the_mark..data_limit(bytes.len()), &bytes);
         self.library = contents.library;
         is_complete
+    }
+
+    /// Notes bytes of a segment at `base` that are neither a record nor an end mark.
+    fn note_leftover(&mut self, base: u64, range: Range<usize>, bytes: &[u8]) {
+        let has_any = |bytes: &[u8]| bytes.iter().any(|byte| *byte != 0);
+        if bytes.get(range.clone()).is_some_and(has_any) {
+            self.leftovers
+                .insert(base + range.start as u64, range.len());
+        }
     }
 
     /// A record that cannot be read for want of its schema still has a number, which must not be
