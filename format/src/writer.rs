@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::clock::{Host, Stamp};
+use crate::contents::Library;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::geometry::{Geometry, Ring};
@@ -55,6 +56,8 @@ pub struct Writer<R: Region> {
     cold: Option<Tail>,
     next_cold: u64,
     schemas: Vec<StoredSchema>,
+    /// Those that were in the file on open: segments may lack their own.
+    inherited: Library,
     poisoned: Option<String>,
     recovery: Recovery,
     scratch: Vec<u8>,

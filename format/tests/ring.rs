@@ -220,6 +220,38 @@ fn a_torn_row_is_not_made_whole_by_what_a_later_lap_leaves_there() {
 }
 
 #[test]
+fn rows_whose_own_schema_is_damaged_are_sealed_with_that_of_another_segment() {
+    let (region, mut writer) = create(small());
+    let wide = writer.define(&schema("wide", 20)).expect("fits");
+    let mut last = 0;
+    while last < 40 {
+        let appended = writer.append(wide, at(last), &values(20, last));
+        last = appended.expect("room in three segments");
+    }
+    drop(writer);
+    // From the second segment on, no schema is left.
+    let (image, mut at_byte) = (bytes(&region), 65_536 + 4096 + 128);
+    while at_byte < image.len() - 48 {
+        let length = image[at_byte..at_byte + 4].try_into().expect("four bytes");
+        if image[at_byte + 4] == 3 {
+            region.store(at_byte as u64 + 40, &[0xff; 8]);
+        }
+        at_byte += (u32::from_le_bytes(length) as usize).max(8);
+    }
+    assert_eq!(rows(&snapshot(bytes(&region))).len(), 40);
+    let mut writer = reopen(&region, 2);
+    for second in 100..190 {
+        sample(&mut writer, second);
+    }
+    let found = rows(&snapshot(bytes(&region)));
+    let of_the_first_run = found.iter().filter(|row| row.run == found[0].run).count();
+    assert_eq!(
+        of_the_first_run, 40,
+        "sealed before their segments were used again"
+    );
+}
+
+#[test]
 fn a_crash_loop_does_not_push_history_out() {
     let (region, mut writer) = create(small());
     for second in 0..600 {

@@ -165,7 +165,7 @@ impl<R: Region> Writer<R> {
         };
         let hot = survey(&region, &geometry, &uuid, Ring::Hot, &mut found.damage)?;
         let cold = survey(&region, &geometry, &uuid, Ring::Cold, &mut found.damage)?;
-        found.read_hot(&region, &geometry, &hot);
+        found.read_hot(&region, &geometry, &hot, &cold);
         found.read_newest_cold(&region, &geometry, &cold);
         let run = found
             .last
@@ -190,6 +190,7 @@ impl<R: Region> Writer<R> {
             cold: None,
             next_cold: cold.last().map_or(0, |segment| segment.seq + 1),
             schemas: Vec::new(),
+            inherited: std::mem::take(&mut found.library),
             poisoned: None,
             scratch: Vec::new(),
             region,
@@ -232,11 +233,12 @@ impl<R: Region> Writer<R> {
     fn begin_first(&mut self, found: &Findings) -> Result<()> {
         let count = u64::from(self.geometry.hot_count);
         let first = self.hot.seq;
-        if first
+        let is_full = first
             .checked_sub(count)
-            .is_some_and(|old| old >= self.released)
-        {
-            // The last writer could not seal. Nothing is being sampled yet: wait for the disk.
+            .is_some_and(|old| old >= self.released);
+        if is_full || found.borrows {
+            // The last writer could not seal, or the segment to be overwritten may hold the only
+            // schema of rows elsewhere. Nothing is being sampled yet: wait for the disk.
             self.seal_all_full()?;
             return self.begin_hot(first);
         }
@@ -329,21 +331,37 @@ struct Findings {
     damage: Vec<Damage>,
     unsealed: Vec<Unsealed>,
     library: Library,
+    /// Ids of schemas that records refer to and that were not met.
+    lacking: BTreeSet<u32>,
+    /// Some hot segment lacks a schema of its own, and depends on another.
+    borrows: bool,
     /// Bytes of no meaning in the segments read: where, and how many.
     leftovers: BTreeMap<u64, usize>,
 }
 
 impl Findings {
     /// Reads every hot segment. All of it counts as unsealed until the cold ring says otherwise.
-    fn read_hot(&mut self, region: &impl Region, geometry: &Geometry, segments: &[Found]) {
+    fn read_hot(
+        &mut self,
+        region: &impl Region,
+        geometry: &Geometry,
+        hot: &[Found],
+        cold: &[Found],
+    ) {
         let before = self.damage.len();
-        if self.look_at_hot(region, geometry, segments) {
+        self.look_at_hot(region, geometry, hot);
+        if self.lacking.is_empty() {
             return;
         }
-        // Where a segment's own schema is damaged, a later segment's will do.
-        let mut contents = Contents::default();
+        // Where a segment's own schema is damaged, that of any other will do. A row that is not
+        // read here is not sealed, and lost with its segment.
+        let mut contents = Contents::with(std::mem::take(&mut self.library));
         let mut bytes = Vec::new();
-        for found in segments {
+        for found in cold.iter().rev() {
+            let mut lacking = self.lacking.iter();
+            if lacking.all(|id| contents.library.contains_key(id)) {
+                break;
+            }
             read_segment(region, geometry, found, &mut bytes, &mut Vec::new());
             contents.learn(&bytes, found.seed);
         }
@@ -351,23 +369,17 @@ impl Findings {
         *self = Findings {
             damage: std::mem::take(&mut self.damage),
             library: contents.library,
+            borrows: true,
             ..Findings::default()
         };
-        self.look_at_hot(region, geometry, segments);
+        self.look_at_hot(region, geometry, hot);
     }
 
-    /// False when a row's schema was not in its segment nor in any before.
-    fn look_at_hot(
-        &mut self,
-        region: &impl Region,
-        geometry: &Geometry,
-        segments: &[Found],
-    ) -> bool {
+    fn look_at_hot(&mut self, region: &impl Region, geometry: &Geometry, segments: &[Found]) {
         let mut place: BTreeMap<u64, usize> = BTreeMap::new();
-        let mut is_complete = true;
         for found in segments {
             let base = geometry.offset(found.ring, found.slot);
-            is_complete &= self.each_record(region, geometry, found, |this, record, met| {
+            self.each_record(region, geometry, found, |this, record, met| {
                 let label = Label::of(&record.header);
                 if !matches!(label.kind, KIND_ROW | KIND_EVENT) {
                     return;
@@ -394,7 +406,6 @@ impl Findings {
                 });
             });
         }
-        is_complete
     }
 
     /// Reads the cold ring backwards for as long as it overlaps the hot one, and its newest segment
@@ -436,19 +447,18 @@ impl Findings {
             .retain(|record| !sealed.contains(&record.label.seq));
     }
 
-    /// Visits every record that can be read. False when one could not be for want of its schema.
+    /// Visits every record that can be read.
     fn each_record(
         &mut self,
         region: &impl Region,
         geometry: &Geometry,
         found: &Found,
         mut visit: impl FnMut(&mut Findings, &Record<'_>, Met),
-    ) -> bool {
+    ) {
         let mut bytes = Vec::new();
         read_segment(region, geometry, found, &mut bytes, &mut self.damage);
         let base = geometry.offset(found.ring, found.slot);
         let mut contents = Contents::with(std::mem::take(&mut self.library));
-        let mut is_complete = true;
         let mut behind_the_mark = DATA_START + END_MARK_SIZE;
         for step in segment::walk(&bytes, found.seed) {
             match step {
@@ -461,7 +471,9 @@ impl Findings {
                             visit(self, &record, met);
                         }
                         Err(unread) => {
-                            is_complete &= unread != Unread::NoSchema;
+                            if unread == Unread::NoSchema {
+                                self.lacking.insert(record.header.schema.get());
+                            }
                             self.note_unread(&record);
                         }
                     }
@@ -480,7 +492,6 @@ impl Findings {
         }
         self.note_leftover(base, behind_the_mark..data_limit(bytes.len()), &bytes);
         self.library = contents.library;
-        is_complete
     }
 
     /// Notes bytes of a segment at `base` that are neither a record nor an end mark.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::{Tail, Writer, schema_copies};
 use crate::block::{self, MAX_ROWS, RawRow};
-use crate::contents::{Contents, Item};
+use crate::contents::{Contents, Item, Library};
 use crate::error::Result;
 use crate::geometry::Ring;
 use crate::record::{
@@ -30,6 +30,7 @@ use crate::source::read_segment;
 #[derive(Debug)]
 pub struct SealJob {
     segments: Vec<(u32, Vec<u8>)>,
+    library: Library,
     through: u64,
     segment_size: usize,
 }
@@ -110,6 +111,7 @@ impl<R: Region> Writer<R> {
         let segment_size = self.geometry.segment_size as usize;
         Some(SealJob {
             segments,
+            library: self.inherited.clone(),
             through,
             segment_size,
         })
@@ -244,7 +246,7 @@ impl SealJob {
     /// Sorts the rows by schema and compresses them. Pure computation, for any thread.
     pub fn encode(self) -> Sealed {
         let mut gathered = Gathered::default();
-        let mut contents = Contents::default();
+        let mut contents = Contents::with(self.library);
         for (seed, bytes) in &self.segments {
             contents.learn(bytes, *seed);
         }

@@ -219,23 +219,13 @@ const MOST_INPUTS: usize = 40;
 
 /// The lines that tell what was found and with which input, of all that a failed run printed.
 fn finding(text: &str) -> String {
-    const TELLING: [&str; 6] = [
-        "panicked at",
-        "ERROR:",
-        "SUMMARY:",
-        "MS: ",
-        "Base64:",
-        "Test unit written to",
-    ];
+    const TELLING: [&str; 5] = ["==", "SUMMARY:", "MS: ", "artifact_prefix=", "Base64:"];
     let lines: Vec<&str> = text.lines().collect();
     let told = lines.iter().enumerate().filter(|(at, line)| {
-        let is_told = |line: &str| TELLING.iter().any(|telling| line.contains(telling));
-        // What a panic says is on the next lines.
-        let panic_before = (1..=3).any(|back| {
-            let before = at.checked_sub(back).map(|at| lines[at]);
-            before.is_some_and(|before| before.contains("panicked at"))
-        });
-        is_told(line) || panic_before
+        // What a panic says is on the lines after that.
+        let panic = |line: &&str| line.contains(" panicked at ");
+        let is_panic = lines[at.saturating_sub(3)..=*at].iter().any(panic);
+        is_panic || TELLING.iter().any(|telling| line.starts_with(telling))
     });
     let told: Vec<&str> = told.map(|(_, line)| *line).collect();
     if told.is_empty() {
