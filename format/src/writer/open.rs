@@ -17,8 +17,8 @@ use crate::geometry::{Geometry, Ring};
 use crate::index;
 use crate::position::Position;
 use crate::record::{
-    END_MARK_SIZE, KIND_BLOCK, KIND_EVENT, KIND_ROW, Label, MAX_SEQ, RECORD_HEADER_SIZE, Record,
-    Step, StoredSchema,
+    END_MARK_SIZE, KIND_BLOCK, KIND_EVENT, KIND_ROW, KIND_SCHEMA, Label, MAX_SEQ,
+    RECORD_HEADER_SIZE, Record, Step, StoredSchema,
 };
 use crate::region::{FileRegion, Region};
 use crate::schema::Schema;
@@ -333,7 +333,7 @@ struct Findings {
     library: Library,
     /// Ids of schemas that records refer to and that were not met.
     lacking: BTreeSet<u32>,
-    /// Some hot segment lacks a schema of its own, and depends on another.
+    /// Some hot segment lacks a schema that it uses, and depends on another segment's.
     borrows: bool,
     /// Bytes of no meaning in the segments read: where, and how many.
     leftovers: BTreeMap<u64, usize>,
@@ -369,7 +369,6 @@ impl Findings {
         *self = Findings {
             damage: std::mem::take(&mut self.damage),
             library: contents.library,
-            borrows: true,
             ..Findings::default()
         };
         self.look_at_hot(region, geometry, hot);
@@ -460,11 +459,18 @@ impl Findings {
         let base = geometry.offset(found.ring, found.slot);
         let mut contents = Contents::with(std::mem::take(&mut self.library));
         let mut behind_the_mark = DATA_START + END_MARK_SIZE;
+        let (mut used, mut brought) = (BTreeSet::new(), BTreeSet::new());
         for step in segment::walk(&bytes, found.seed) {
             match step {
                 Step::Record(record) => {
                     let end = record.offset + record.header.length.get() as usize;
                     behind_the_mark = end + END_MARK_SIZE;
+                    let id = record.header.schema.get();
+                    match record.header.kind.get() {
+                        KIND_ROW => used.insert(id),
+                        KIND_SCHEMA => brought.insert(id),
+                        _ => false,
+                    };
                     match meet(&mut contents, &record) {
                         Ok(met) => {
                             self.note(&met, &record);
@@ -472,7 +478,7 @@ impl Findings {
                         }
                         Err(unread) => {
                             if unread == Unread::NoSchema {
-                                self.lacking.insert(record.header.schema.get());
+                                self.lacking.insert(id);
                             }
                             self.note_unread(&record);
                         }
@@ -491,6 +497,7 @@ impl Findings {
             }
         }
         self.note_leftover(base, behind_the_mark..data_limit(bytes.len()), &bytes);
+        self.borrows |= !used.is_subset(&brought);
         self.library = contents.library;
     }
 
