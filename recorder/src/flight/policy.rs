@@ -12,9 +12,9 @@ use crate::time::{duration_text, parse_duration};
 /// are appended. The policy decides what a power cut costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SyncPolicy {
-    /// As soon as a row is appended, but not within 10 ms of the last sync. The rows that come until
-    /// then, or while one sync runs, are covered together by the next. A power cut costs at most
-    /// the last sample, or those of the last 10 ms.
+    /// As soon as a row is appended, but not within 10 ms of the last sync. The rows that come
+    /// until then, or while one sync runs, are covered together by the next. A power cut costs at
+    /// most the last sample, or those of the last 10 ms.
     #[default]
     EveryRow,
     /// When rows are sealed into the cold ring. A power cut costs what was not yet sealed, less
