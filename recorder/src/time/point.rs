@@ -91,11 +91,18 @@ pub fn parse_rfc3339(text: &str) -> Result<i64, String> {
         if !scanner.take('T') {
             return Err(scanner.fail("\"T\" is expected between date and time"));
         }
-        // Elsewhere an hour may have one digit, and seconds may be left out.
+        // Elsewhere an hour may have one digit, seconds may be left out, and a zone may stand
+        // apart, be a word or lack its minutes.
         if !matches!(scanner.rest().as_bytes(), [_, _, b':', _, _, b':', ..]) {
             return Err(scanner.fail("HH:MM:SS is expected"));
         }
         let time = scanner.time_of_day()?;
+        if !matches!(
+            scanner.rest().as_bytes(),
+            [] | [b'Z'] | [b'+' | b'-', _, _, b':', _, _]
+        ) {
+            return Err(scanner.fail("Z or an offset such as +01:00 is expected"));
+        }
         let Some(offset) = scanner.zone_suffix()? else {
             return Err(scanner.fail("a zone is missing: Z or an offset such as +01:00"));
         };
@@ -308,6 +315,10 @@ mod tests {
             "2026-11-20T14:23Z",
             "2026-11-20T14:23+01:00",
             "2026-11-20T4:23:21Z",
+            "2026-11-20T14:23:21 +01:00",
+            "2026-11-20T14:23:21+0100",
+            "2026-11-20T14:23:21+01",
+            "2026-11-20T14:23:21UTC",
         ] {
             assert!(parse_rfc3339(text).is_err(), "{text}");
         }
