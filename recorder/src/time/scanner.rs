@@ -179,13 +179,16 @@ pub(super) fn offset_seconds(text: &str) -> Option<i32> {
         b'-' => -1,
         _ => return None,
     };
-    let digits: String = text.get(1..)?.chars().filter(|c| *c != ':').collect();
-    let shape_fits = matches!(text.len(), 3 | 5) && !text.contains(':')
-        || text.len() == 6 && text.as_bytes().get(3) == Some(&b':');
-    if !shape_fits || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let hours: i32 = digits.get(..2)?.parse().ok()?;
-    let minutes: i32 = digits.get(2..4).map_or(Some(0), |text| text.parse().ok())?;
+    let minutes = match (text.len(), text.get(3..)?) {
+        (3, _) => "00",
+        (5, minutes) => minutes,
+        (6, rest) => rest.strip_prefix(':')?,
+        _ => return None,
+    };
+    let two_digits = |digits: &str| {
+        let all = digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse::<i32>().ok().filter(|_| all)
+    };
+    let (hours, minutes) = (two_digits(text.get(1..3)?)?, two_digits(minutes)?);
     (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
 }
