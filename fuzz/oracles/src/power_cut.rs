@@ -77,7 +77,9 @@ pub fn run(data: &[u8]) {
 
 fn geometry(u: &mut Unstructured<'_>) -> arbitrary::Result<Geometry> {
     let segment_size = 1024_u32 << u.int_in_range(0..=2)?;
-    let (hot_count, cold_count) = (u.int_in_range(2..=4)?, u.int_in_range(2..=6)?);
+    // As everywhere: one seal never fills the cold ring.
+    let hot_count = u.int_in_range(2..=4)?;
+    let cold_count = hot_count * 3 + u.int_in_range(0..=4)?;
     let segments = u64::from(hot_count + cold_count) * u64::from(segment_size);
     Ok(Geometry {
         file_size: HEADER_ZONE + segments,
